@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread, Timer
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from talkies.tracking.mlflow_run import read_mlflow_run
 from talkies.tracking.progress import load, sole_sender
 from talkies.tracking.records import OUTBOX, SPOOL, read
 from talkies.tracking.replay import dead, replay
+from talkies.tracking.runs import adopt_run
 from talkies.tracking.spool import Tracker
 from talkies.tracking.store import open_client
 
@@ -173,13 +175,43 @@ def test_a_phase_is_a_child_of_its_curriculum(tmp_path: Path, config: TrackingCo
         replay(child)
     Tracker(parent, config, name="curriculum", store=store).close()
     with sole_sender(parent), pytest.raises(TrackingError, match="is still being made"):
-        replay(child)
+        replay(child, wait_s=0.1)
     report = replay(child)
     identity = read_mlflow_run(parent)
     assert identity is not None
     run = open_client(store).get_run(report.run_id)
     assert run.data.tags["mlflow.parentRunId"] == identity.mlflow_run_id
     assert replay(parent).run_id == identity.mlflow_run_id
+
+
+def test_a_parent_that_is_being_made_is_waited_for(
+    tmp_path: Path, config: TrackingConfig, store: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a busy machine, where a phase ends before the uploader of its curriculum has made the store."""
+    parent, child = tmp_path / "parent", tmp_path / "child"
+    Tracker(parent, config, name="curriculum", store=store).close()
+    Tracker(child, config, name="phase", store=store, parent_folder=parent).close()
+    holds, done = Event(), Event()
+
+    def make() -> None:
+        with sole_sender(parent):
+            holds.set()
+            done.wait(200)
+            adopt_run(parent)
+
+    uploader = Thread(target=make)
+    uploader.start()
+    holds.wait(200)
+    Timer(1.0, done.set).start()
+    report = replay(child, quiet_s=0.5)
+    assert done.is_set()
+    uploader.join(200)
+    identity = read_mlflow_run(parent)
+    assert identity is not None
+    run = open_client(store).get_run(report.run_id)
+    assert run.data.tags["mlflow.parentRunId"] == identity.mlflow_run_id
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert warning == f"tracking: waiting for the uploader of {child}, up to 300 s"
 
 
 def test_only_one_sends(tmp_path: Path, config: TrackingConfig, store: str) -> None:

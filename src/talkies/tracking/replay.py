@@ -1,5 +1,6 @@
 """Sending a spool to MLflow: every metric exactly once, with its first timestamp."""
 
+import logging
 import os
 import socket
 import time
@@ -13,8 +14,12 @@ from talkies.signals.answer import pause
 from talkies.tracking.journal import Journal
 from talkies.tracking.progress import FILE, PROGRESS, Progress, begun, load, save, sent, sole_sender
 from talkies.tracking.records import OUTBOX, SPOOL
-from talkies.tracking.runs import adopt_run
+from talkies.tracking.runs import ParentBusyError, adopt_run
 from talkies.tracking.send import Sender
+
+WAIT_S, QUIET_S = 300.0, 30.0
+"""How long to wait for an uploader, which gives way to all other work of a busy machine: in all, and silently."""
+_log = logging.getLogger(__name__)
 
 MAX_NAMED = 10
 
@@ -150,22 +155,32 @@ def dead(host: str, pid: int) -> bool:
     return state.is_file() and state.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-def replay(run_folder: Path, *, wait_s: float = 60.0) -> ReplayReport:
-    """Send the rest of the spool of `run_folder`, after the job has ended or while it runs; idempotent.
+def replay(run_folder: Path, *, wait_s: float = WAIT_S, quiet_s: float = QUIET_S) -> ReplayReport:
+    """Send the rest of the spool of `run_folder`, after the job has ended or while it runs; idempotent. After `quiet_s`
+    of waiting for another process that sends it, or makes its parent's run, a warning says so.
 
     Raises TrackingError if there is no spool, the server cannot be reached, or another process is still sending after
     `wait_s`.
     """
     if not present(run_folder / SPOOL):
         raise TrackingError(f"tracking: {run_folder} has no {SPOOL}: give the folder of a run that was trained")
-    until = time.monotonic() + wait_s
+    began, told = time.monotonic(), False
     while True:
+        busy = TrackingError(
+            f"tracking: an uploader of {run_folder} is still sending (see uploader.log); try again later"
+        )
         with sole_sender(run_folder) as alone:
             if alone:
-                replayer = Replayer(run_folder)
-                return replayer.report(replayer.drain())
-        if time.monotonic() >= until:
-            raise TrackingError(
-                f"tracking: an uploader of {run_folder} is still sending (see uploader.log); try again later"
-            )
+                try:
+                    replayer = Replayer(run_folder)
+                except ParentBusyError as error:
+                    busy = error
+                else:
+                    return replayer.report(replayer.drain())
+        waited = time.monotonic() - began
+        if waited >= wait_s:
+            raise busy
+        if waited >= quiet_s and not told:
+            _log.warning("tracking: waiting for the uploader of %s, up to %.0f s", run_folder, wait_s)
+            told = True
         pause(0.2)

@@ -19,6 +19,10 @@ from talkies.tracking.store import need_store, open_client, translated
 KEY = "talkies.run"
 
 
+class ParentBusyError(TrackingError):
+    """The run cannot be made before its parent's, which another process is making."""
+
+
 def adopt_run(run_folder: Path) -> tuple[MlflowClient, MlflowRun]:
     """The MLflow run of `run_folder`, made now if it does not exist yet, as a child of its parent's run.
 
@@ -77,7 +81,8 @@ def _make_run(run_folder: Path) -> tuple[MlflowClient, MlflowRun]:
 
 
 def parent_run(folder: Path) -> str:
-    """The MLflow run id of a parent's run folder. The run is made here unless its own uploader is making it."""
+    """The MLflow run id of a parent's run folder. The run is made here; ParentBusyError if its own uploader is making
+    it."""
     identity = read_mlflow_run(folder)
     if identity is not None:
         return identity.mlflow_run_id
@@ -85,7 +90,7 @@ def parent_run(folder: Path) -> str:
         raise TrackingError(f"tracking: the parent run {folder} has no {SPOOL} yet")
     with sole_sender(folder) as alone:
         if not alone:
-            raise TrackingError(f"tracking: the parent run {folder} is still being made")
+            raise ParentBusyError(f"tracking: the parent run {folder} is still being made; try again later")
         return adopt_run(folder)[1].mlflow_run_id
 
 
