@@ -13,7 +13,7 @@ from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import World
 
 pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
-MEETING_S, WORK_S = 3.0, 8.0
+MEETING_S, WORK_S = 3.0, 5.0
 
 
 def mine(size: int) -> World:
