@@ -52,6 +52,8 @@ HUNG = Path(__file__).parent / "hung_ranks.txt"
 """The stacks of processes that hung in a test of ranks."""
 HUNG_SHARE = 0.45
 """The share of its time after which such a test counts as hanging. The rest is for its repetition."""
+SPY_S = 30.0
+"""How long py-spy may take for the stacks of one process."""
 REPORTS = {
     ABORTED: "ranks that a library aborted, and that were started again",
     HUNG: "ranks that hung in a test, which was repeated once",
@@ -115,9 +117,13 @@ def _end_hung(test: str, before: set[psutil.Process], hung: list[psutil.Process]
     spy = Path(sys.executable).with_name("py-spy")
     for process in started or {worker}:
         command = [str(spy), "dump", "--native", "--pid", str(process.pid)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SPY_S, check=False)
+            told = f"{done.stdout}{done.stderr}"
+        except (OSError, subprocess.TimeoutExpired) as error:  # the processes must end all the same
+            told = f"{process}: {error}"
         with HUNG.open("a") as file:
-            file.write(f"{test}:\n{done.stdout}{done.stderr}\n")
+            file.write(f"{test}:\n{told}\n")
     hung += started
     for process in started:
         with suppress(psutil.NoSuchProcess):

@@ -90,7 +90,7 @@ def _joined(world: "World") -> "Ranks":
         check_signal()
         names = ("MASTER_ADDR", "MASTER_PORT")
         place = ", ".join(f"{name} {shown(os.environ[name]) if name in os.environ else 'not set'}" for name in names)
-        reason = one_line(str(error).splitlines()[0].rstrip("."))
+        reason = one_line(next(iter(str(error).splitlines()), type(error).__name__).rstrip("."))
         line = (
             f"parallel: the {world.size} processes have not met ({place}): {reason}; start all of them, with an "
             "address of the node of rank 0 and a port that is free there"

@@ -64,7 +64,7 @@ def import_demixer(folder: Path, out: Path, choices: Choices, say: Callable[[str
 def _check_choices(choices: Choices) -> None:
     if not choices.pickle:
         raise RecipeError(
-            f"import: checkpoints of HT-Demucs are pickles, which may run code: give --pickle, which reads a "
+            "import: checkpoints of HT-Demucs are pickles, which may run code: give --pickle, which reads a "
             f"{DEMIXER_SUFFIX} without running it"
         )
     given = {"--name": choices.name, "--geometry": choices.geometry, "--link": choices.link, "--drop": choices.drop}

@@ -19,9 +19,8 @@ from talkies.tracking.send import Sender
 
 WAIT_S, QUIET_S = 300.0, 30.0
 """How long to wait for an uploader, which gives way to all other work of a busy machine: in all, and silently."""
-_log = logging.getLogger(__name__)
-
 MAX_NAMED = 10
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

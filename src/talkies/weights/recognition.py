@@ -52,15 +52,15 @@ def recognised(folder: Path, systems: Sequence[System], wanted: str | None = Non
             for one, (_, layout) in layouts.items()
             if wanted in (None, one)
         )
-        demixer = f"; for *{DEMIXER_SUFFIX} of a demixer give --as {DEMIXER}" if _of_demixer(folder) else ""
+        demixer = (
+            f"; for *{DEMIXER_SUFFIX} of a demixer give --as {DEMIXER}"
+            if any(folder.glob(f"*{DEMIXER_SUFFIX}"))
+            else ""
+        )
         raise CheckpointError(
             f"import: {folder} has no component of a known layout; needed are the folders of {known}{demixer}"
         )
     return _read(folder, name, *layouts[name])
-
-
-def _of_demixer(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.glob(f"*{DEMIXER_SUFFIX}"))
 
 
 def layout_of(folder: Path, systems: Sequence[System]) -> str | None:
