@@ -14,7 +14,7 @@ from typing import TextIO
 import pytest
 
 from talkies.config import DataError
-from talkies.runs.folders import RunLockedError, in_turn, locked
+from talkies.runs.folders import RunLockedError, in_turn, locked, removed_if_empty
 
 
 def test_a_run_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
@@ -160,3 +160,22 @@ def test_a_lock_that_is_not_a_file_is_refused(tmp_path: Path, make: Callable[[Pa
     make(tmp_path / ".lock")
     with pytest.raises(DataError, match=r"cannot open .*\.lock: it is a (named pipe|folder)"), locked(tmp_path):
         pass
+
+
+def refused(folder: Path, *, content: bool) -> None:
+    with removed_if_empty(folder):
+        folder.mkdir(parents=True)
+        if content:
+            (folder / "file").touch()
+        raise ValueError("refused")
+
+
+def test_folders_in_which_nothing_came_are_removed_and_no_others(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for name, content in (("there/new/runs", False), ("full", True)):
+        with pytest.raises(ValueError, match="refused"):
+            refused(tmp_path / name, content=content)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "full", "there"]
+    with removed_if_empty(tmp_path / "there"):
+        assert (tmp_path / "there").is_dir()
+    assert (tmp_path / "there").is_dir(), "it was there before"

@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from talkies.recipe.config import kind_of
     from talkies.recipe.curriculum import load_curriculum
     from talkies.runs.curriculum_check import check_recipes
+    from talkies.runs.folders import removed_if_empty
     from talkies.runs.run_context import RunContext, prepare_data, prepare_part
 
     kind = kind_of(unresolved(args.recipe))
@@ -38,20 +39,21 @@ def run(args: argparse.Namespace) -> int:
         config, folder = decode(PrepareConfig, load(args.recipe, args.overrides)), args.recipe.parent
     else:
         raise RecipeError(f"prepare: {args.recipe} is a {kind} recipe; prepare takes a prepare recipe or a curriculum")
-    store, artifacts = store_of(args.runs, None)
-    bar = not args.quiet and sys.stdout.isatty()
-    context = RunContext(
-        runs=args.runs,
-        store=store,
-        artifacts=artifacts,
-        registry=registry_of(args.runs, None),
-        bar=bar,
-        systems=SYSTEMS,
-    )
-    if args.part is not None:
-        print(f"data root: {prepare_part(config, context, recipe_folder=folder, number=_number(args.part))}")
-        return 0
-    root, report = prepare_data(config, context, recipe_folder=folder)
+    with removed_if_empty(args.runs):
+        store, artifacts = store_of(args.runs, None)
+        bar = not args.quiet and sys.stdout.isatty()
+        context = RunContext(
+            runs=args.runs,
+            store=store,
+            artifacts=artifacts,
+            registry=registry_of(args.runs, None),
+            bar=bar,
+            systems=SYSTEMS,
+        )
+        if args.part is not None:
+            print(f"data root: {prepare_part(config, context, recipe_folder=folder, number=_number(args.part))}")
+            return 0
+        root, report = prepare_data(config, context, recipe_folder=folder)
     for line in report.lines():
         print(line)
     print(f"data root: {root}")

@@ -60,12 +60,14 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, job: "SlurmJob | None") -> int:
     recipe = load_recipe(args)  # before torch is imported, which takes seconds
     from talkies.recipe.config import PhaseRecipe
+    from talkies.runs.folders import removed_if_empty
     from talkies.runs.run_phase import InterruptedRunError
     from talkies.signals.answer import check_signal
 
     check_signal()
     try:
-        return _phase(args, recipe, job) if isinstance(recipe, PhaseRecipe) else _curriculum(args, recipe, job)
+        with removed_if_empty(args.runs):
+            return _phase(args, recipe, job) if isinstance(recipe, PhaseRecipe) else _curriculum(args, recipe, job)
     except InterruptedRunError as error:
         return _stopped(error, job)
 

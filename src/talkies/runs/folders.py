@@ -128,6 +128,16 @@ def _same_file(handle: TextIO, path: Path) -> bool:
         return False
 
 
+@contextmanager
+def removed_if_empty(folder: Path) -> Iterator[None]:
+    """After the block, `folder` and those above it are removed if they were not there before and nothing is in them."""
+    new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        _remove_empty(new_folders)
+
+
 def _remove_empty(folders: Sequence[Path]) -> None:
     """Remove folders, the innermost first, until one is not empty."""
     for path in folders:
